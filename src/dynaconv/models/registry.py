@@ -1,0 +1,59 @@
+"""Models by name."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import nn
+
+from dynaconv.errors import UsageError, unknown
+
+Builder = TypeVar("Builder", bound=Callable[..., nn.Module])
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+
+
+def register_model(builder: Builder) -> Builder:
+    """Register a function or class under its name, for :func:`create_model`; use as a decorator.
+
+    The builder takes ``num_classes`` and ``in_channels`` by keyword, and whatever else it likes; arguments
+    must be plain values (numbers, strings, lists), since weights files carry them.
+
+    Raises:
+        ValueError: If another builder has that name.
+    """
+    name = builder.__name__
+    if _BUILDERS.get(name, builder) is not builder:
+        raise UsageError(f"A model called {name!r} is registered already: choose another name.")
+    _BUILDERS[name] = builder
+    return builder
+
+
+def list_models() -> list[str]:
+    """Return the names that :func:`create_model` takes, sorted."""
+    return sorted(_BUILDERS)
+
+
+def create_model(name: str, **arguments: Any) -> nn.Module:
+    """Build the model registered as ``name``.
+
+    The model remembers both as ``model.origin``, so that weights saved from it can be loaded without saying
+    again what it was.
+
+    Args:
+        name: One of :func:`list_models`.
+        **arguments: Passed to the model, such as ``num_classes`` and ``num_kernels``.
+
+    Raises:
+        ValueError: If the name is unknown, or the model does not take an argument or its value.
+    """
+    if name not in _BUILDERS:
+        raise unknown("model", name, _BUILDERS)
+    builder = _BUILDERS[name]
+    known = inspect.signature(builder).parameters
+    for argument in arguments:
+        if argument not in known:
+            raise unknown(f"argument of {name}", argument, known)
+    model = builder(**arguments)
+    model.origin = {"name": name, "arguments": arguments}  # type: ignore[assignment]
+    return model
