@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynaconv.layers.functional import IntOrPair, dynamic_conv2d, pair
+from dynaconv.layers.methods import resolve_method
 from dynaconv.layers.router import Router
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class DynamicConv2d(nn.Module):
-    """A convolution whose kernel is mixed for every image: ``(N, C_in, H, W)`` to ``(N, C_out, H_out, W_out)``.
+    """A convolution, ``(N, C_in, H, W)`` to ``(N, C_out, H_out, W_out)``, that mixes a kernel for each image.
 
     The output is ``a1 Conv1(X) + ... + aK ConvK(X)``, where ``a = router(X)``; see
     :func:`dynaconv.dynamic_conv2d`. ``weight`` is ``(K, C_out, C_in / groups, kH, kW)``, ``bias``
@@ -84,6 +85,7 @@ class DynamicConv2d(nn.Module):
         else:
             self.register_parameter("bias", None)
         mask = None if self.mixed_kernel_sizes is None else self._kernel_mask().to(self.weight)
+        self.kernel_mask: Tensor | None
         self.register_buffer("kernel_mask", mask, persistent=False)
         if router is None:
             router = Router(in_channels, num_kernels, device=device, dtype=dtype)
@@ -98,12 +100,17 @@ class DynamicConv2d(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("in_channels", "out_channels"):
             if getattr(self, name) % self.groups:
-                raise ValueError(f"{name} = {getattr(self, name)} must be divisible by groups = {self.groups}")
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} must be divisible by groups = {self.groups}"
+                )
         for name in ("kernel_size", "stride", "dilation"):
             if min(getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        resolve_method(self.method)
         if self.padding_mode not in PADDING_MODES:
-            raise ValueError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, got {self.padding_mode!r}")
+            raise ValueError(
+                f"padding_mode must be one of {', '.join(PADDING_MODES)}, got {self.padding_mode!r}"
+            )
         if isinstance(self.padding, str):
             if self.padding not in ("same", "valid"):
                 raise ValueError(f"padding must be numbers, 'same' or 'valid', got {self.padding!r}")
@@ -151,12 +158,19 @@ class DynamicConv2d(nn.Module):
         if self._keeps_coefficients:
             self.coefficients = coefficients.detach()
         weight = self.weight if self.kernel_mask is None else self.weight * self.kernel_mask
-        padding = self.padding
+        padded, padding = input, self.padding
         if self.padding_mode != "zeros":
-            input = F.pad(input, self._edges(), mode=self.padding_mode)
-            padding = (0, 0)
+            padded, padding = F.pad(input, self._edges(), mode=self.padding_mode), (0, 0)
         return dynamic_conv2d(
-            input, weight, coefficients, self.bias, self.stride, padding, self.dilation, self.groups, self.method
+            padded,
+            weight,
+            coefficients,
+            self.bias,
+            self.stride,
+            padding,
+            self.dilation,
+            self.groups,
+            self.method,
         )
 
     def _edges(self) -> list[int]:
@@ -171,7 +185,9 @@ class DynamicConv2d(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the arguments as :class:`torch.nn.Conv2d` does: those that differ from the defaults."""
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        text = (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        )
         for name, default in (
             ("padding", (0, 0)),
             ("dilation", (1, 1)),

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from dynaconv.layers.methods import Geometry, choose_method
+from dynaconv.layers.methods import METHODS, Geometry, resolve_method
 
 IntOrPair = int | tuple[int, int]
 
@@ -47,7 +47,7 @@ def dynamic_conv2d(
     padding = padding if isinstance(padding, str) else pair(padding)
     geometry = Geometry(pair(stride), padding, pair(dilation), groups)
     _check_kernel_fits(input, weight, geometry)
-    return choose_method(method)(input, weight, coefficients, bias, geometry)
+    return METHODS[resolve_method(method)](input, weight, coefficients, bias, geometry)
 
 
 def pair(value: IntOrPair) -> tuple[int, int]:

@@ -36,7 +36,7 @@ def sum_of_convolutions(
     """
     total = None
     for k, kernel in enumerate(weight):
-        output = F.conv2d(input, kernel, None if bias is None else bias[k], *geometry)
+        output = _convolve(input, kernel, None if bias is None else bias[k], geometry)
         term = coefficients[:, k, None, None, None].to(output.dtype) * output
         total = term if total is None else total + term
     assert total is not None  # the operator takes K >= 1 alone
@@ -55,10 +55,11 @@ def stacked(
     groups = geometry.groups
     kernels = weight.unflatten(1, (groups, -1)).transpose(0, 1).flatten(0, 2)
     offsets = None if bias is None else bias.unflatten(1, (groups, -1)).transpose(0, 1).flatten()
-    outputs = F.conv2d(input, kernels, offsets, *geometry)
+    outputs = _convolve(input, kernels, offsets, geometry)
     outputs = outputs.unflatten(1, (groups, weight.shape[0], -1))  # (N, groups, K, C_out/groups, H, W)
     shares = coefficients[:, None, :, None, None, None].to(outputs.dtype)
-    return (shares * outputs).sum(2).flatten(1, 2)
+    mixed: Tensor = (shares * outputs).sum(2).flatten(1, 2)
+    return mixed
 
 
 def grouped(
@@ -75,22 +76,30 @@ def grouped(
     offsets = None if bias is None else (coefficients @ bias).reshape(-1)
     images = input.reshape(1, batch * channels, *input.shape[2:])
     geometry = geometry._replace(groups=batch * geometry.groups)
-    output = F.conv2d(images, kernels, offsets, *geometry)
+    output = _convolve(images, kernels, offsets, geometry)
     return output.reshape(batch, -1, *output.shape[2:])
+
+
+def _convolve(input: Tensor, kernel: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    stride, padding, dilation, groups = geometry
+    return F.conv2d(input, kernel, bias, stride, padding, dilation, groups)
 
 
 METHODS: dict[str, Method] = {"sum": sum_of_convolutions, "stacked": stacked, "grouped": grouped}
 """Every method by its name, the literal one first."""
 
 
-def choose_method(name: str) -> Method:
-    """Return the method called ``name``.
+def resolve_method(name: str) -> str:
+    """Return the name of a method, ``name`` itself unless it is ``"auto"``.
 
     ``"auto"`` is ``grouped``, the one with the least arithmetic; and ``stacked`` while a graph is captured
     (``torch.compile``, ``torch.export``), where the batch must stay free.
+
+    Raises:
+        ValueError: If there is no such method.
     """
     if name == "auto":
-        name = "stacked" if torch.compiler.is_compiling() else "grouped"
+        return "stacked" if torch.compiler.is_compiling() else "grouped"
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}: take 'auto' or one of {', '.join(METHODS)}")
-    return METHODS[name]
+        raise ValueError(f"method must be 'auto' or one of {', '.join(METHODS)}, got {name!r}")
+    return name

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ class Router(nn.Module):
         self.temperature = temperature
         sizes = [in_channels, *hidden_features, num_kernels]
         layers: list[nn.Module] = []
-        for size_in, size_out in zip(sizes, sizes[1:], strict=False):
+        for size_in, size_out in pairwise(sizes):
             layers += [nn.Linear(size_in, size_out, device=device, dtype=dtype), nn.ReLU()]
         self.mlp = nn.Sequential(*layers[:-1])  # no ReLU after the last layer
         self.reset_parameters()

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from dynaconv.errors import CheckpointError
 
@@ -63,10 +64,10 @@ class History(list[Epoch]):
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         try:
-            return cls(Epoch(**{f.name: _number(f.name, row) for f in fields(Epoch)}) for row in rows)
+            return cls(Epoch(**{name: _number(name, text) for name, text in row.items()}) for row in rows)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is not the history of a run: {error}.") from error
 
 
-def _number(name: str, row: dict[str, str]) -> float:
-    return int(row[name]) if name == "epoch" else float(row[name])
+def _number(name: str, text: str) -> Any:
+    return int(text) if name == "epoch" else float(text)

@@ -1,0 +1,41 @@
+# Two commands do everything, set-up included, on a machine with Python 3.10 or newer:
+#   make demo    train the network on handwritten digits and look at what it learned
+#   make test    everything that must be true of this package
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint format bench-data clean
+
+demo: .venv/installed
+	$(BIN)/dynaconv train --recipe digits
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench-data: .venv/installed-dev
+	$(BIN)/python benchmarks/input_pipeline.py
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ .venv/installed
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "dynaconv needs Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

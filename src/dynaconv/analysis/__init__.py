@@ -1,0 +1,1 @@
+"""What a run shows: figures, pictures, and the report that holds them."""

@@ -1,0 +1,56 @@
+"""Words for people: bars and tables on a terminal, plain lines or nothing elsewhere."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Item = TypeVar("Item")
+
+
+def track(items: Iterable[Item], description: str, total: int, size: int = 1) -> Iterator[Item]:
+    """Yield ``items`` with a bar on stderr, if that is a terminal: how many are done, speed, time left.
+
+    Args:
+        items: What is worked through.
+        description: What is being done.
+        total: How many items there are.
+        size: How many images each holds.
+    """
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(description, total=total, speed="")
+        for item in items:
+            yield item
+            speed = bar.tasks[task].speed
+            bar.update(task, advance=1, speed=f"{speed * size:,.0f} images/s" if speed else "")
+
+
+def say(text: str) -> None:
+    """Print a line for people on stderr."""
+    Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on stdout; lines of tab-separated values where that is no terminal."""
+    console = Console()
+    if not console.is_terminal:
+        for row in (header, *rows):
+            print("\t".join(row))
+        return
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
