@@ -15,7 +15,7 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serve CONTENT in the manner that the path's first part names; probes (Range) well, late if "far"."""
+    """Serve CONTENT as the path's first part tells; probes (Range) well, unless it tells "far" or "thin"."""
 
     server: "Server"
 
@@ -25,8 +25,10 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             (self.server.probes if first else self.server.downloads).append(manner)
         body = bytes(len(CONTENT)) if manner == "garbage" else CONTENT
-        if manner.isdigit():
-            self.send_error(int(manner))
+        if manner.isdigit() or self.path != f"/{manner}/{NAME}":
+            self.send_error(int(manner) if manner.isdigit() else 404)
+        elif first and "thin" in manner:
+            self.send_pieces(body, 4096, 0.05)
         elif first:
             self.server.released.wait(0.5 if "far" in manner else 0)
             self.send_whole(206, body)

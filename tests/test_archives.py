@@ -16,7 +16,7 @@ import pytest
 from dynaconv.data.archives import CIFAR10, CIFAR100, FASHION_MNIST, Archive, fetch_archive
 from dynaconv.data.download import Limits
 from dynaconv.errors import DataError
-from mirror import CONTENT, MD5, NAME, VARIABLE, Server
+from tests.mirror import CONTENT, MD5, NAME, VARIABLE, Server
 
 QUICK = Limits(connect=1, probe=5, sample=0.5, stall=0.5, window=0.3, rate=1e6)
 
@@ -160,9 +160,10 @@ def test_limits_let_all_fail_well_under_fifteen_seconds() -> None:
 
 
 def test_fastest_mirror_is_first_and_the_origin_last(server: Server, silent_url: str, tmp_path: Path) -> None:
-    mirrors = server.archive("far-cut", "near-cut", "origin").urls
-    fetch_archive(Archive(NAME, MD5, (silent_url, *mirrors), VARIABLE), tmp_path, limits=Limits(probe=1.5))
-    assert server.downloads == ["near-cut", "far-cut", "origin"]
+    urls = server.archive("thin-cut", "far-cut", "near-cut", "origin").urls
+    limits = Limits(probe=1.5, sample=0.2)
+    fetch_archive(Archive(NAME, MD5, (silent_url, *urls), VARIABLE), tmp_path, limits=limits)
+    assert server.downloads == ["near-cut", "far-cut", "thin-cut", "origin"]
 
 
 def test_variable_comes_first_and_alone(
@@ -244,10 +245,11 @@ def test_interrupted_download_leaves_nothing(server: Server, tmp_path: Path) -> 
     assert user is not None
 
     def interrupt() -> None:
-        assert server.halfway.wait(10)
+        while not any((tmp_path / name).stat().st_size for name in visible(tmp_path)):
+            time.sleep(0.01)
         signal.pthread_kill(user, signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt):
         fetch_archive(server.archive("stall"), tmp_path)
     assert visible(tmp_path) == []

@@ -1,11 +1,10 @@
-"""Words for people: bars and tables on a terminal, plain lines or nothing elsewhere."""
+"""Words for people: bars and tables on a terminal, plain lines or nothing elsewhere.
+
+rich is imported where it is used, since `dynaconv --help` needs none of it.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 Item = TypeVar("Item")
 
@@ -19,6 +18,9 @@ def track(items: Iterable[Item], description: str, total: int, size: int = 1) ->
         total: How many items there are.
         size: How many images each holds.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -40,11 +42,16 @@ def track(items: Iterable[Item], description: str, total: int, size: int = 1) ->
 
 def say(text: str) -> None:
     """Print a line for people on stderr."""
+    from rich.console import Console
+
     Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print(text)
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on stdout; lines of tab-separated values where that is no terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console()
     if not console.is_terminal:
         for row in (header, *rows):

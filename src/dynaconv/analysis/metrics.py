@@ -85,13 +85,17 @@ def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins
         bins: Number of intervals; the paper has 15.
 
     Raises:
-        ValueError: If a label is no class, the lengths differ, or ``bins`` is below 1.
+        ValueError: If a probability is above 1, a label no class, the lengths differ, or ``bins`` is below 1.
     """
     if bins < 1:
         raise UsageError(f"bins must be at least 1, got {bins}.")
     probabilities = np.asarray(probabilities, dtype=np.float64)
     labels = _indices("labels", labels, probabilities.shape[1])
     confidence = probabilities.max(1)
+    if confidence.max() > 1 + 1e-3:
+        raise UsageError(
+            f"probabilities must be at most 1, got {confidence.max()}: give the logits' softmax."
+        )
     surplus = confidence - (probabilities.argmax(1) == labels)
     # Within a bin, n |mean confidence - accuracy| is |sum of the differences|.
     bin_of = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)

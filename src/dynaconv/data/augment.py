@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynaconv.errors import UsageError
+
 GREY = 128
 
 
@@ -20,6 +22,15 @@ class Augmentation:
     flip: bool = True
     cutout: int = 0
     colour: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, holds, rule in (
+            ("crop", self.crop >= 0, "at least 0"),
+            ("cutout", self.cutout >= 0, "at least 0"),
+            ("colour", 0 <= self.colour <= 1, "from 0 to 1"),
+        ):
+            if not holds:
+                raise UsageError(f"{name} must be {rule}, got {getattr(self, name)}.")
 
     def draw(self, num_images: int, image_size: int, generator: torch.Generator) -> "Draws":
         """Draw what is random for each of ``num_images`` images."""

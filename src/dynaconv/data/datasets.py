@@ -16,7 +16,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from dynaconv.data.archives import CIFAR10, CIFAR100, FASHION_MNIST, Archive, fetch_archive
-from dynaconv.data.folder import ImageFiles, list_images, relabel
+from dynaconv.data.folder import MEND, ImageFiles, list_images, relabel
 from dynaconv.data.images import resize
 from dynaconv.errors import DataError, UsageError, unknown
 from dynaconv.terminal import say, track
@@ -191,11 +191,10 @@ def _report_bad(files: ImageFiles, errors: dict[int, DataError], skip_bad_images
     if errors and not skip_bad_images:
         more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
         first = next(iter(errors.values()))
-        raise DataError(
-            f"{str(first).rstrip('.')}{more}. Mend or remove it, or go on without damaged images: "
-            f"--skip_bad_images."
-        )
+        raise DataError(f"{str(first).rstrip('.')}{more}. {MEND}")
     for error in errors.values():
         say(f"skipped: {error}")
     if errors:
         say(f"{len(errors)} of {len(files)} images in {files.store.path} were skipped.")
+    if len(errors) == len(files):
+        raise DataError(f"No image in {files.store.path} can be read: mend them.")

@@ -113,5 +113,6 @@ def _root(error: BaseException) -> str:
 
 def _bar() -> Progress:
     console = Console(stderr=True)
+    console.quiet = not console.is_terminal  # else older versions of rich leave an empty line
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    return Progress(*columns, console=console, transient=True, disable=console.quiet)

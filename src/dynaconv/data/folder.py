@@ -2,9 +2,9 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -14,6 +14,7 @@ from dynaconv.data.images import open_image, to_uint8
 from dynaconv.errors import DataError
 
 LAYOUT = "lay the images out as {train,test}/<class>/<image>, with the same classes in both"
+MEND = "Mend or remove it, or go on without damaged images: --skip_bad_images."
 IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
@@ -33,7 +34,10 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
-        return (self.path / name).read_bytes()
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.path / name} cannot be read: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Zip:
         """Return a file's bytes."""
         try:
             return self._file.read(name)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error) as error:
             raise DataError(f"{name} cannot be read from {self.path}: {error}.") from error
 
 
@@ -90,12 +94,19 @@ class ImageFiles:
             DataError: If the file is damaged or no image.
         """
         name = self.names[index]
-        image = open_image(BytesIO(self.store.read(name)), f"{self.store.path / name}")
+        image = open_image(self.store.read(name), f"{self.store.path / name}")
         return to_uint8(image, self.image_size, self.channels)
 
     def take(self, indices: Tensor) -> Tensor:
-        """Return images, uint8 ``(B, C, S, S)``."""
-        return torch.stack([self.read(index) for index in indices.tolist()])
+        """Return images, uint8 ``(B, C, S, S)``.
+
+        Raises:
+            DataError: If a file is damaged or no image.
+        """
+        try:
+            return torch.stack([self.read(index) for index in indices.tolist()])
+        except DataError as error:
+            raise DataError(f"{error} {MEND}") from error
 
     def only(self, indices: Tensor) -> "ImageFiles":
         """Return these images alone."""
@@ -123,8 +134,6 @@ def list_images(path: Path, split: str, image_size: int, channels: int = 3) -> I
     store = Folder(path) if path.is_dir() else Zip(path)
     splits = _splits(store)
     classes = {name: tuple(sorted(found)) for name, found in splits.items()}
-    if not classes["train"]:
-        raise DataError(f"{path} has no classes: {LAYOUT}.")
     if len(classes["train"]) == 1:
         raise DataError(
             f"{path} has one class, {classes['train'][0]!r}: there is nothing to tell apart. "

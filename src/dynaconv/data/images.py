@@ -1,8 +1,10 @@
 """One image, of any format, size and mode, to the shape and type that a network takes."""
 
+import struct
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,22 +40,26 @@ class Preprocessing:
         return images.float().mul_(scale[:, None, None]).add_(offset[:, None, None])
 
 
-def open_image(file: str | Path | IO[bytes], name: str) -> Image.Image:
-    """Decode the first frame of an image file.
+def open_image(file: str | Path | bytes, name: str) -> Image.Image:
+    """Decode the first frame of an image file, given by path or content, the way up that its camera noted.
 
     Raises:
         DataError: If it is no image, or is damaged; the message begins with ``name``.
     """
     try:
-        image = Image.open(file)
+        content = file if isinstance(file, bytes) else Path(file).read_bytes()
+    except OSError as error:
+        raise DataError(f"{name} cannot be opened: {error.strerror}.") from error
+    try:
+        image = Image.open(BytesIO(content))
         image.load()
+        ImageOps.exif_transpose(image, in_place=True)
     except UnidentifiedImageError as error:
         raise DataError(f"{name} is not an image of a format that Pillow reads.") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} is refused: {error}") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        if isinstance(error, (FileNotFoundError, IsADirectoryError, PermissionError)):
-            raise DataError(f"{name} cannot be opened: {error.strerror}.") from error
+    except (OSError, ValueError, TypeError, SyntaxError, EOFError, RuntimeError, struct.error) as error:
+        # Each of them is how one of Pillow's decoders says so.
         raise DataError(f"{name} is a damaged image: {error}.") from error
     return image
 
@@ -67,6 +73,8 @@ def to_uint8(image: Image.Image, image_size: int, channels: int) -> Tensor:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bits(image)
+    if image.mode == "LAB":
+        image = image.convert("RGB")  # Pillow has no other way from it
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -95,12 +103,15 @@ def from_array(array: "np.ndarray[Any, Any] | Tensor") -> list[Image.Image]:
 
     Args:
         array: ``(N, C, H, W)``, ``(C, H, W)``, ``(H, W)`` or, as image libraries have it, ``(N, H, W, C)`` or
-            ``(H, W, C)``, with C 1, 3 or 4; integers from 0 to 255, or floats from 0 to 1.
+            ``(H, W, C)``, with C 1, 3 or 4; integers from 0 to 255, floats from 0 to 1, or booleans.
 
     Raises:
         ValueError: If it has another shape, or values out of that range.
     """
-    values = torch.as_tensor(array).detach().cpu()
+    if isinstance(array, Tensor):
+        values = array.detach().cpu()
+    else:  # a copy, for torch takes no read-only memory, negative strides or foreign byte order
+        values = torch.from_numpy(np.array(array, array.dtype.newbyteorder("=")))
     shape = tuple(values.shape)
     if not 2 <= len(shape) <= 4 or 0 in shape:
         raise UsageError(f"images must be (N, C, H, W), (C, H, W), (H, W, C) or (H, W), got shape {shape}.")
@@ -112,12 +123,13 @@ def from_array(array: "np.ndarray[Any, Any] | Tensor") -> list[Image.Image]:
         values = values.permute(0, 2, 3, 1)
     if values.shape[3] not in (1, 3, 4):
         raise UsageError(f"images must have 1, 3 or 4 channels, got shape {shape}.")
-    low, high = values.min().item(), values.max().item()
-    top = 1 if values.is_floating_point() else 255
+    top = 1 if values.is_floating_point() or values.dtype == torch.bool else 255
+    numbers = values.double()
+    low, high = numbers.min().item(), numbers.max().item()
     if not 0 <= low <= high <= top:  # nor is it so for NaN
         raise UsageError(
             f"images must hold integers from 0 to 255 or floats from 0 to 1, not normalised; "
-            f"got {values.dtype} from {low} to {high}."
+            f"got {values.dtype} from {low:g} to {high:g}."
         )
-    pixels = (values.double() * (255 / top)).round().to(torch.uint8).numpy()
+    pixels = (numbers * (255 / top)).round().to(torch.uint8).numpy()
     return [Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image) for image in pixels]

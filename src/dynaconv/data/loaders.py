@@ -12,7 +12,7 @@ from dynaconv.data.augment import Augmentation, Draws
 from dynaconv.data.datasets import Images, fingerprint, read_split
 from dynaconv.data.folder import ImageFiles
 from dynaconv.data.images import Preprocessing
-from dynaconv.errors import DataError
+from dynaconv.errors import DataError, UsageError
 from dynaconv.seeding import seed_for
 
 MEASURED_IMAGES = 10_000  # enough for mean and deviation to three digits
@@ -98,6 +98,8 @@ class EpochSampler(Sampler[list[int]]):
     """
 
     def __init__(self, num_images: int, batch_size: int, shuffle: bool, seed: int = 0) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch_size must be at least 1, got {batch_size}.")
         self.num_images = num_images
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -176,17 +178,15 @@ def load_data(
         UsageError: If ``data`` is neither a name nor a path, or an option is out of range.
         DataError: If the images cannot be had or read.
     """
-    options = (skip_bad_images, memory_limit)
-    train = read_split(data, root, "train", image_size, 3, *options)
-    test = read_split(data, root, "test", image_size, 3, *options)
-    preprocessing = measure(train, image_size)
     augmentation = Augmentation(crop, flip, cutout, colour)
+    if not crop < image_size:
+        raise UsageError(f"crop must be below image_size = {image_size}, got {crop}.")
+    options = (skip_bad_images, memory_limit)
+    train, test = (read_split(data, root, split, image_size, 3, *options) for split in ("train", "test"))
+    preprocessing = measure(train, image_size)
     train_set = ImageBatches(train, preprocessing, augmentation, seed)
     test_set = ImageBatches(test, preprocessing)
-    return (
-        _loader(train_set, EpochSampler(len(train_set), batch_size, True, seed), workers),
-        _loader(test_set, EpochSampler(len(test_set), batch_size, False), workers),
-    )
+    return _loader(train_set, batch_size, True, workers), _loader(test_set, batch_size, False, workers)
 
 
 def load_test_data(
@@ -213,8 +213,7 @@ def load_test_data(
             f"The classes of {data} are {', '.join(images.classes)}, but the network was trained on "
             f"{', '.join(classes)}: give it images of the same classes."
         )
-    images = images.relabelled(classes)
-    return _loader(ImageBatches(images, preprocessing), EpochSampler(len(images), batch_size, False), workers)
+    return _loader(ImageBatches(images.relabelled(classes), preprocessing), batch_size, False, workers)
 
 
 def measure(images: Images | ImageFiles, image_size: int) -> Preprocessing:
@@ -237,13 +236,13 @@ def measure(images: Images | ImageFiles, image_size: int) -> Preprocessing:
     return Preprocessing(image_size, tuple(mean.tolist()), tuple(std.tolist()))
 
 
-def _loader(dataset: ImageBatches, sampler: EpochSampler, workers: int | None) -> ImageLoader:
+def _loader(dataset: ImageBatches, batch_size: int, shuffle: bool, workers: int | None) -> ImageLoader:
     streamed = isinstance(dataset.images, ImageFiles)
     workers = (os.cpu_count() or 1) if workers is None else workers
     return ImageLoader(
         dataset,
         batch_size=None,  # the sampler makes the batches
-        sampler=sampler,
+        sampler=EpochSampler(len(dataset), batch_size, shuffle, dataset.seed),
         num_workers=workers if streamed else 0,
         persistent_workers=streamed and workers > 0,
         pin_memory=torch.cuda.is_available(),

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynaconv.layers.functional import IntOrPair, dynamic_conv2d, pair
-from dynaconv.layers.methods import resolve_method
+from dynaconv.layers.functional import IntOrPair, check_geometry, dynamic_conv2d, pair
+from dynaconv.layers.methods import Geometry, resolve_method
 from dynaconv.layers.router import Router
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -68,10 +68,12 @@ class DynamicConv2d(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size: tuple[int, int] = pair(kernel_size)
-        self.stride: tuple[int, int] = pair(stride)
-        self.padding: tuple[int, int] | str = padding if isinstance(padding, str) else pair(padding)
-        self.dilation: tuple[int, int] = pair(dilation)
+        self.kernel_size: tuple[int, int] = pair("kernel_size", kernel_size)
+        self.stride: tuple[int, int] = pair("stride", stride)
+        self.padding: tuple[int, int] | str = (
+            padding if isinstance(padding, str) else pair("padding", padding)
+        )
+        self.dilation: tuple[int, int] = pair("dilation", dilation)
         self.groups = groups
         self.num_kernels = num_kernels
         self.method = method
@@ -103,21 +105,14 @@ class DynamicConv2d(nn.Module):
                 raise ValueError(
                     f"{name} = {getattr(self, name)} must be divisible by groups = {self.groups}"
                 )
-        for name in ("kernel_size", "stride", "dilation"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if min(self.kernel_size) < 1:
+            raise ValueError(f"kernel_size must be at least 1, got {self.kernel_size}")
+        check_geometry(Geometry(self.stride, self.padding, self.dilation, self.groups))
         resolve_method(self.method)
         if self.padding_mode not in PADDING_MODES:
             raise ValueError(
                 f"padding_mode must be one of {', '.join(PADDING_MODES)}, got {self.padding_mode!r}"
             )
-        if isinstance(self.padding, str):
-            if self.padding not in ("same", "valid"):
-                raise ValueError(f"padding must be numbers, 'same' or 'valid', got {self.padding!r}")
-            if self.padding == "same" and self.stride != (1, 1):
-                raise ValueError(f"padding='same' needs stride 1, got stride {self.stride}")
-        elif min(self.padding) < 0:
-            raise ValueError(f"padding must be at least 0, got {self.padding}")
         if self.mixed_kernel_sizes is not None:
             sizes, largest = self.mixed_kernel_sizes, min(self.kernel_size)
             if len(sizes) != self.num_kernels or any(s % 2 == 0 or not 1 <= s <= largest for s in sizes):
@@ -148,6 +143,7 @@ class DynamicConv2d(nn.Module):
                 nn.init.uniform_(self.bias[k], -bound, bound)
         if self.kernel_mask is not None:
             with torch.no_grad():
+                self.kernel_mask.copy_(self._kernel_mask())  # not in the state_dict: lost by to_empty()
                 self.weight.mul_(self.kernel_mask)
         if isinstance(self.router, Router):
             self.router.reset_parameters()
@@ -209,11 +205,13 @@ def keep_coefficients(module: nn.Module) -> Iterator[dict[str, DynamicConv2d]]:
     ``layer.coefficients``, ``(N, K)``.
     """
     layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, DynamicConv2d)}
-    for layer in layers.values():
+    # Those that keep them already do so for an outer context.
+    begun = [layer for layer in layers.values() if not layer._keeps_coefficients]
+    for layer in begun:
         layer._keeps_coefficients = True
     try:
         yield layers
     finally:
-        for layer in layers.values():
+        for layer in begun:
             layer._keeps_coefficients = False
             layer.coefficients = None

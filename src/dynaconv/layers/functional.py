@@ -40,19 +40,47 @@ def dynamic_conv2d(
         ``(N, C_out, H_out, W_out)``.
 
     Raises:
-        ValueError: If shapes do not fit each other, a kernel is larger than the padded image, or the
-            method is unknown.
+        ValueError: If shapes do not fit each other, stride, padding or dilation is out of range, a kernel is
+            larger than the padded image, or the method is unknown.
     """
     _check_shapes(input, weight, coefficients, bias, groups)
-    padding = padding if isinstance(padding, str) else pair(padding)
-    geometry = Geometry(pair(stride), padding, pair(dilation), groups)
+    padding = padding if isinstance(padding, str) else pair("padding", padding)
+    geometry = Geometry(pair("stride", stride), padding, pair("dilation", dilation), groups)
+    check_geometry(geometry)
     _check_kernel_fits(input, weight, geometry)
     return METHODS[resolve_method(method)](input, weight, coefficients, bias, geometry)
 
 
-def pair(value: IntOrPair) -> tuple[int, int]:
-    """Return a number for both axes, or the pair itself, (height, width)."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def pair(name: str, value: IntOrPair) -> tuple[int, int]:
+    """Return a number for both axes, or the pair itself, (height, width).
+
+    Raises:
+        ValueError: If the argument called ``name`` is neither.
+    """
+    if isinstance(value, int):
+        return value, value
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name} must be a number or a pair (height, width), got {value!r}")
+    return value[0], value[1]
+
+
+def check_geometry(geometry: Geometry) -> None:
+    """Check how a kernel goes over an image, as :class:`torch.nn.Conv2d` does.
+
+    Raises:
+        ValueError: If stride, padding or dilation is out of range, or ``"same"`` meets a stride.
+    """
+    stride, padding, dilation, _ = geometry
+    for name, steps in (("stride", stride), ("dilation", dilation)):
+        if min(steps) < 1:
+            raise ValueError(f"{name} must be at least 1, got {steps}")
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding must be numbers, 'same' or 'valid', got {padding!r}")
+        if padding == "same" and stride != (1, 1):
+            raise ValueError(f"padding='same' needs stride 1, got stride {stride}")
+    elif min(padding) < 0:
+        raise ValueError(f"padding must be at least 0, got {padding}")
 
 
 def _check_shapes(

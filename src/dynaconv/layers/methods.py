@@ -58,7 +58,8 @@ def stacked(
     outputs = _convolve(input, kernels, offsets, geometry)
     outputs = outputs.unflatten(1, (groups, weight.shape[0], -1))  # (N, groups, K, C_out/groups, H, W)
     shares = coefficients[:, None, :, None, None, None].to(outputs.dtype)
-    mixed: Tensor = (shares * outputs).sum(2).flatten(1, 2)
+    # Without the dtype, CUDA's autocast would sum to float32.
+    mixed: Tensor = (shares * outputs).sum(2, dtype=outputs.dtype).flatten(1, 2)
     return mixed
 
 
@@ -72,8 +73,9 @@ def grouped(
     batch, channels = input.shape[:2]
     if batch == 0:  # a convolution has at least one group
         return stacked(input, weight, coefficients, bias, geometry)
-    kernels = (coefficients @ weight.flatten(1)).reshape(-1, *weight.shape[2:])  # (N*C_out, C_in/groups, ...)
-    offsets = None if bias is None else (coefficients @ bias).reshape(-1)
+    shares = coefficients.to(weight.dtype)
+    kernels = (shares @ weight.flatten(1)).reshape(-1, *weight.shape[2:])  # (N*C_out, C_in/groups, ...)
+    offsets = None if bias is None else (shares @ bias).reshape(-1)
     images = input.reshape(1, batch * channels, *input.shape[2:])
     geometry = geometry._replace(groups=batch * geometry.groups)
     output = _convolve(images, kernels, offsets, geometry)

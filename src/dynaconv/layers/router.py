@@ -71,6 +71,8 @@ class Router(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients ``(N, K)`` of images ``(N, C, H, W)``."""
+        if images.dim() != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(f"images must be (N, {self.in_channels}, H, W), got shape {tuple(images.shape)}")
         logits: Tensor = self.mlp(images.mean((2, 3)))
         if self.activation == "sigmoid":
             return logits.sigmoid()
