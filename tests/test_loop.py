@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dynaconv import History, Recipe, create_model, evaluate, fit, load_data
+from dynaconv.data.loaders import ImageLoader
 from dynaconv.errors import CheckpointError, TrainingError
 
 RECIPE = Recipe(
@@ -26,7 +27,7 @@ RECIPE = Recipe(
 )
 
 
-def digits(recipe: Recipe = RECIPE):
+def digits(recipe: Recipe = RECIPE) -> tuple[ImageLoader, ImageLoader]:
     return load_data(recipe.data, batch_size=recipe.batch_size, **recipe.data_options())
 
 
@@ -179,12 +180,9 @@ def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path) -> None:
     kept = (tmp_path / "run" / "checkpoints" / "last.pt").read_bytes()
 
     model = network()
-    train_iter, test_iter = digits()
-    train_iter.dataset.images.pixels.fill_(0)  # type: ignore[union-attr]
-    with torch.no_grad():
-        model.classifier[0].weight.fill_(math.nan)  # type: ignore[union-attr, index, operator]
+    nn.init.constant_(next(model.parameters()), math.nan)
     with pytest.raises(TrainingError, match=r"loss is nan in epoch 1, step 1 of 6.*lower learning rate"):
-        fit(model, train_iter, test_iter, RECIPE, tmp_path / "other")
+        fit(model, *digits(), RECIPE, tmp_path / "other")
     assert (tmp_path / "run" / "checkpoints" / "last.pt").read_bytes() == kept
     assert not (tmp_path / "other" / "checkpoints" / "last.pt").exists()
 
@@ -216,8 +214,8 @@ def test_another_recipe_network_or_data_set_is_not_resumed(tmp_path) -> None:
     recipe = Recipe.from_dict({**vars(RECIPE), "epochs": 1, "schedule": "one_cycle"})
     fit(network(), *digits(), recipe, tmp_path / "run")
 
-    def resume(model: nn.Module, loaders: object, **changes: object) -> None:
-        fit(model, *loaders, Recipe.from_dict({**vars(recipe), **changes}), tmp_path / "run", resume=True)  # type: ignore[misc]
+    def resume(model: nn.Module, loaders: tuple[ImageLoader, ImageLoader], **changes: object) -> None:
+        fit(model, *loaders, Recipe.from_dict({**vars(recipe), **changes}), tmp_path / "run", resume=True)
 
     with pytest.raises(CheckpointError, match=r"another recipe: learning_rate was 0\.002, is 0\.1"):
         resume(network(), digits(), learning_rate=0.1)

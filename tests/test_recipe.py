@@ -97,7 +97,7 @@ def test_a_wrong_value_is_named_with_the_remedy(values, message) -> None:
 
 
 def test_an_unknown_recipe_is_named_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match="Unknown recipe 'papre'. Did you mean 'paper'"):
+    with pytest.raises(UsageError, match=r"Unknown recipe 'papre'\. Did you mean 'paper'"):
         Recipe.load("papre")
 
 

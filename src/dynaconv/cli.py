@@ -42,7 +42,7 @@ def _run(arguments: list[str]) -> None:
     name = values.command
     given = vars(values[name])
     if name == "data":
-        name, given = "data_get", vars(given["get"])
+        name, given = "data_get", vars(values[name]["get"])
     elif name == "train":
         fields = Recipe.__dataclass_fields__
         recipe = Recipe(**{field: given.pop(field) for field in fields})
@@ -148,8 +148,10 @@ def _usage_error(message: str, arguments: Sequence[str], options: dict[str, Argu
     """Say in our words what the parser did not take."""
     command = arguments[0] if arguments and arguments[0] in options else None
     see = f"See dynaconv {command + ' ' if command else ''}--help."
-    if wrong := re.match(r"argument command: invalid choice: '(.*?)'", message):
+    if wrong := re.match(r"argument COMMAND: invalid choice: '(.*?)'", message):
         return unknown("command", wrong[1], options)
+    if not arguments:
+        return UsageError(f"A command is missing: {', '.join(options)}. {see}")
     if wrong := re.match(r"unrecognized arguments: (\S+)", message):
         flag = wrong[1].split("=")[0]
         known = _flags(options[command]) if command else []

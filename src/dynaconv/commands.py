@@ -34,6 +34,8 @@ def train(
     directory = RunDirectory(run or _next_free(Path("runs") / name))
     if directory.holds_a_run() and not overwrite:
         directory.check(recipe, resume)  # before the images are read, which may take a while
+    with torch.device("meta"):  # what the model does not take is said before the images are read
+        create_model(recipe.model, **recipe.model_options())
     train_iter, test_iter = load_data(
         recipe.data,
         root,
@@ -181,5 +183,5 @@ def _image_files(given: list[str]) -> list[str]:
     return files
 
 
-def _shown(value: float | int | str) -> str:
+def _shown(value: object) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -22,6 +22,9 @@ def track(items: Iterable[Item], description: str, total: int, size: int = 1) ->
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,7 +33,6 @@ def track(items: Iterable[Item], description: str, total: int, size: int = 1) ->
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task(description, total=total, speed="")

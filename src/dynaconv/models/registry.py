@@ -50,10 +50,15 @@ def create_model(name: str, **arguments: Any) -> nn.Module:
     if name not in _BUILDERS:
         raise unknown("model", name, _BUILDERS)
     builder = _BUILDERS[name]
-    known = inspect.signature(builder).parameters
-    for argument in arguments:
-        if argument not in known:
-            raise unknown(f"argument of {name}", argument, known)
-    model = builder(**arguments)
+    parameters = inspect.signature(builder).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        known = [parameter.name for parameter in parameters]
+        for argument in arguments:
+            if argument not in known:
+                raise unknown(f"argument of {name}", argument, known)
+    try:
+        model = builder(**arguments)
+    except ValueError as error:
+        raise UsageError(f"{name} cannot be built so: {error}.") from error
     model.origin = {"name": name, "arguments": arguments}  # type: ignore[assignment]
     return model

@@ -5,12 +5,11 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dynaconv.data.loaders import EpochSampler
 
-Loader = DataLoader[tuple[Tensor, Tensor]]
+Loader = DataLoader[Any]  # of (images, labels)
 Value = TypeVar("Value")
 
 

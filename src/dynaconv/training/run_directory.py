@@ -154,7 +154,7 @@ def describe_environment(
 ) -> dict[str, Any]:
     """Return what the numbers of a run depend on beside its recipe, as plain values."""
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, DynamicConv2d)}
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
     return {
         "versions": {
             "dynaconv": __version__,
@@ -171,7 +171,8 @@ def describe_environment(
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Return what this machine calls its processor."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
