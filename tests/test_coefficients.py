@@ -33,7 +33,7 @@ def test_means_by_hand_over_batches_of_different_sizes() -> None:
     means = mean_coefficients(model, BATCHES, 3)
     assert list(means) == ["0"]
     # Class 0 has the images 1, 2 and 6, class 1 has 5, class 2 none.
-    expected = [[3, -5], [5, -9], [np.nan, np.nan]]
+    expected = np.array([[3, -5], [5, -9], [np.nan, np.nan]])
     np.testing.assert_allclose(means["0"], expected, rtol=1e-6)
 
 

@@ -80,7 +80,10 @@ def call(**changed: Any) -> Tensor:
     ("changed", "message"),
     [
         ({"input": torch.zeros(4, 5, 7)}, "input must be (N, C_in, H, W), got shape (4, 5, 7)"),
-        ({"input": torch.zeros(2, 3, 5, 7)}, "input has 3 channels, but weight (3, 6, 2, 3, 3) with groups=2"),
+        (
+            {"input": torch.zeros(2, 3, 5, 7)},
+            "input has 3 channels, but weight (3, 6, 2, 3, 3)",
+        ),
         ({"input": torch.zeros(1, 4, 5, 7)}, "coefficients are for 2 images, but input holds 1"),
         ({"input": torch.zeros(2, 4, 2, 7)}, "covers 3 pixels of height (kernel_size 3, dilation 1)"),
         ({"input": torch.zeros(2, 4, 5, 2)}, "covers 3 pixels of width (kernel_size 3, dilation 1)"),
@@ -98,7 +101,10 @@ def call(**changed: Any) -> Tensor:
         ({"padding": "full"}, "padding must be numbers, 'same' or 'valid', got 'full'"),
         ({"padding": "same", "stride": (1, 2)}, "padding='same' needs stride 1, got stride (1, 2)"),
         ({"dilation": (0, 1)}, "dilation must be at least 1, got (0, 1)"),
-        ({"dilation": (3, 1)}, "covers 7 pixels of height (kernel_size 3, dilation 3), but the padded image has"),
+        (
+            {"dilation": (3, 1)},
+            "covers 7 pixels of height (kernel_size 3, dilation 3)",
+        ),
         ({"dilation": (1, 5), "padding": 1}, "covers 11 pixels of width (kernel_size 3, dilation 5)"),
         ({"method": "fft"}, f"method must be 'auto' or one of {', '.join(METHODS)}, got 'fft'"),
     ],

@@ -1,6 +1,7 @@
-"""Every way to compute the operator gives the same numbers, under everything that torch does to a function."""
+"""Every way to compute the operator gives the same numbers, whatever torch does to it."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from dynaconv.layers import METHODS, dynamic_conv2d
 
 ALL = ["auto", *METHODS]
+operator: Callable[..., Tensor] = dynamic_conv2d
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 DEVICES = [
     "cpu",
@@ -51,7 +53,8 @@ class Case:
         return tensors if self.bias else tensors[:3]
 
 
-EXAMPLE = Case(2, 3, 4, 6, (3, 2), (5, 4), {"stride": (1, 2), "padding": (2, 1), "dilation": (2, 1), "groups": 2})
+ARGUMENTS = {"stride": (1, 2), "padding": (2, 1), "dilation": (2, 1), "groups": 2}
+EXAMPLE = Case(2, 3, 4, 6, (3, 2), (5, 4), ARGUMENTS)
 
 
 @st.composite
@@ -92,7 +95,7 @@ def output_and_gradients(
 ) -> list[Tensor]:
     """Return the output and the gradients of all tensors, given the output's (all ones where None)."""
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]
-    output = dynamic_conv2d(*leaves, **arguments, **more)
+    output = operator(*leaves, **arguments, **more)
     gradient = torch.ones_like(output) if gradient is None else gradient
     return [output.detach(), *torch.autograd.grad(output, leaves, gradient)]
 
@@ -102,7 +105,7 @@ def output_and_gradients(
 @given(case=cases())
 def test_every_method_gives_the_numbers_of_the_definition(dtype: torch.dtype, case: Case) -> None:
     tensors = case.tensors(dtype)
-    output = dynamic_conv2d(*tensors, **case.arguments, method="sum")
+    output = operator(*tensors, **case.arguments, method="sum")
     gradient = torch.randn(output.shape, generator=torch.Generator().manual_seed(case.seed)).to(dtype)
     exact = [tensor.double() for tensor in [*tensors, gradient]]
     expected = output_and_gradients(exact[:-1], case.arguments, exact[-1], method="sum")
@@ -135,7 +138,7 @@ def test_an_empty_batch_gives_an_empty_output_and_zero_gradients(method: str) ->
 @pytest.mark.parametrize("method", ALL)
 def test_gradients_of_first_and_second_order(method: str) -> None:
     tensors = [tensor.requires_grad_() for tensor in EXAMPLE.tensors()]
-    function = functools.partial(dynamic_conv2d, **EXAMPLE.arguments, method=method)
+    function = functools.partial(operator, **ARGUMENTS, method=method)
 
     assert torch.autograd.gradcheck(function, tensors)
     assert torch.autograd.gradgradcheck(function, tensors)
@@ -145,9 +148,9 @@ def test_gradients_of_first_and_second_order(method: str) -> None:
 @pytest.mark.parametrize("method", ALL)
 def test_autocast_gives_the_type_of_a_convolution_and_nearly_its_numbers(method: str, device: str) -> None:
     tensors = [tensor.to(device) for tensor in EXAMPLE.tensors(torch.float32)]
-    precise = output_and_gradients(tensors, EXAMPLE.arguments, method=method)
+    precise = output_and_gradients(tensors, ARGUMENTS, method=method)
     with torch.autocast(device, torch.bfloat16):
-        results = output_and_gradients(tensors, EXAMPLE.arguments, method=method)
+        results = output_and_gradients(tensors, ARGUMENTS, method=method)
         static = nn.Conv2d(4, 6, 3, groups=2, device=device)(tensors[0])
 
     assert results[0].dtype == static.dtype == torch.bfloat16
@@ -159,30 +162,30 @@ def test_autocast_gives_the_type_of_a_convolution_and_nearly_its_numbers(method:
 def test_coefficients_may_be_more_precise_than_the_images(method: str) -> None:
     images, weight, coefficients, bias = EXAMPLE.tensors(torch.bfloat16)
 
-    output = dynamic_conv2d(images, weight, coefficients.float(), bias, **EXAMPLE.arguments, method=method)
+    output = operator(images, weight, coefficients.float(), bias, **ARGUMENTS, method=method)
 
-    expected = dynamic_conv2d(images, weight, coefficients, bias, **EXAMPLE.arguments, method=method)
+    expected = operator(images, weight, coefficients, bias, **ARGUMENTS, method=method)
     assert torch.equal(output, expected)
 
 
 @pytest.mark.parametrize("method", ALL)
 def test_compiles_as_one_graph_for_any_batch(method: str) -> None:
-    function = functools.partial(dynamic_conv2d, **EXAMPLE.arguments, method=method)
+    function = functools.partial(operator, **ARGUMENTS, method=method)
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
 
     for batch in (2, 3, 5):
-        tensors = Case(batch, 3, 4, 6, (3, 2), (5, 4), EXAMPLE.arguments, seed=batch).tensors()
+        tensors = Case(batch, 3, 4, 6, (3, 2), (5, 4), ARGUMENTS, seed=batch).tensors()
         leaves = [tensor.requires_grad_() for tensor in tensors]
         output = compiled(*leaves)
         results = [output, *torch.autograd.grad(output.sum(), leaves)]
-        torch.testing.assert_close(results, output_and_gradients(tensors, EXAMPLE.arguments))
+        torch.testing.assert_close(results, output_and_gradients(tensors, ARGUMENTS))
 
 
 @pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("mapped", ["input", "coefficients"])
 def test_vmap_maps_over_inputs_and_over_coefficients(method: str, mapped: str) -> None:
     images, weight, coefficients, bias = EXAMPLE.tensors()
-    function = functools.partial(dynamic_conv2d, weight=weight, bias=bias, **EXAMPLE.arguments, method=method)
+    function = functools.partial(operator, weight=weight, bias=bias, **ARGUMENTS, method=method)
     batches = {"input": images, "coefficients": coefficients}
     other = {name: tensor for name, tensor in batches.items() if name != mapped}
     several = torch.stack([batches[mapped], -2 * batches[mapped], batches[mapped] ** 2])
@@ -198,7 +201,7 @@ def test_vmap_of_grad_gives_each_images_own_gradient(method: str) -> None:
     images, weight, coefficients, _ = EXAMPLE.tensors()
 
     def loss(weight: Tensor, image: Tensor, shares: Tensor) -> Tensor:
-        output = dynamic_conv2d(image[None], weight, shares[None], **EXAMPLE.arguments, method=method)
+        output = operator(image[None], weight, shares[None], **ARGUMENTS, method=method)
         return output.square().sum()
 
     gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(weight, images, coefficients)

@@ -23,7 +23,8 @@ def test_confusion_matrix_has_a_row_for_each_true_class_and_a_column_for_each_pr
 
 def test_scores_of_each_class_by_hand() -> None:
     cat, dog, bird = per_class(LABELS, PREDICTED, ["cat", "dog", "bird"])
-    assert (cat.name, cat.precision, cat.recall, cat.support) == ("cat", 1, pytest.approx(2 / 3), 3)
+    assert (cat.name, cat.precision, cat.support) == ("cat", 1, 3)
+    assert cat.recall == pytest.approx(2 / 3)
     assert cat.f1 == pytest.approx(4 / 5)
     assert (dog.name, dog.precision, dog.recall, dog.support) == ("dog", 1 / 2, 1, 1)
     assert dog.f1 == pytest.approx(2 / 3)

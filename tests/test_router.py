@@ -63,6 +63,8 @@ def test_starts_neutral_and_can_leave_it(activation: str, start: float) -> None:
     assert len(coefficients.unique(dim=0)) == 4  # each image has its own
     assert all((parameter.grad != 0).any() for parameter in router.parameters() if parameter.grad is not None)
 
+    for parameter in router.parameters():
+        nn.init.constant_(parameter, math.nan)
     router.reset_parameters()
     torch.testing.assert_close(router(images), torch.full((4, 5), start))
 
@@ -94,7 +96,9 @@ def test_empty_batch_device_and_dtype() -> None:
 
 
 def test_shows_what_it_is() -> None:
-    assert "activation='softmax', temperature=30.0" in repr(Router(3, 4, activation="softmax", temperature=30.0))
+    assert "activation='softmax', temperature=30.0" in repr(
+        Router(3, 4, activation="softmax", temperature=30.0)
+    )
     assert "temperature" not in repr(Router(3, 4, activation="sigmoid"))
 
 

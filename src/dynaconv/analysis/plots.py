@@ -18,7 +18,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import Colormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from dynaconv.errors import UsageError
@@ -31,7 +31,7 @@ DPI = 150
 TRAIN = {"color": "#0072B2", "linestyle": "--", "marker": "o", "markerfacecolor": "white"}
 TEST = {"color": "#D55E00", "linestyle": "-", "marker": "s"}
 GREY = "0.85"  # of what was not measured
-DARK = 0.6  # from this part of a colour map on, black is hard to read
+DARK = 0.715  # from this part of a colour map on, white is read better than black
 LETTER = 0.6 / 72  # width in inches of a letter of one point
 SHARES = (1e-6, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1)
 COUNTED_CLASSES = 20  # with more of them, counts do not fit into the cells
@@ -70,14 +70,16 @@ def curves(history: History) -> Figure:
         va="center",
         color=TEST["color"],
     )
-    loss.set_ylabel("loss\n(sum of batch means / images)")
-    accuracy.set_ylabel("accuracy\n(correct / total)")
-    rate.set_ylabel("learning rate")
+    # Logarithmic: early test losses may be a thousand times the last.
+    loss.set(ylabel="loss\n(sum of batch means / images)", yscale="log")
     losses = history.column("train_loss") + history.column("test_loss")
-    loss.set_ylim(0, 1.1 * max(filter(math.isfinite, losses), default=1))
+    positive = [value for value in losses if 0 < value < math.inf] or [1.0]
+    loss.set_ylim(min(positive) / 1.6, max(positive) * 1.6)  # wide enough for a tick
+    loss.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}")
+    loss.yaxis.set_minor_formatter(NullFormatter())
+    accuracy.set_ylabel("accuracy\n(correct / total)")
+    rate.set(xlabel="epoch", ylabel="learning rate", xlim=(0, last.epoch + 0.5))
     rate.set_ylim(0, 1.1 * max(history.column("learning_rate")))
-    rate.set_xlabel("epoch")
-    rate.set_xlim(0, last.epoch + 0.5)
     rate.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True))
     for axes in (loss, accuracy, rate):
         axes.grid(color="0.9")
@@ -177,7 +179,7 @@ def _heat_map(axes: Axes, mean: NDArray[np.float64]) -> AxesImage:
     marks = np.where(-mean[rows, columns] > DARK * high, "white", "black")
     axes.scatter(columns + 1, rows, 12, marks, marker="_", linewidths=0.8)
     axes.xaxis.set_major_locator(MaxNLocator(min(kernels, 8), integer=True))
-    axes.tick_params(labelsize=8)
+    axes.xaxis.set_tick_params(labelsize=8)
     return image
 
 
@@ -199,7 +201,7 @@ def mistakes(
     rows = math.ceil(len(titles) / columns)
     lines = max(title.count("\n") for title in titles) + 1
     figure = Figure(figsize=(1.8 * columns, (1.6 + 0.14 * lines) * rows + 0.4), layout="constrained")
-    figure.suptitle("true class → predicted class, confidence", fontsize=11)
+    figure.suptitle("true class → predicted class (confidence)", fontsize=11)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels:
         axes.set_axis_off()
@@ -210,7 +212,7 @@ def mistakes(
 
 
 def _title(true: str, predicted: str, confidence: float) -> str:
-    taken = f"→ {predicted} {round(100 * confidence)}\u00a0%"
+    taken = f"→ {predicted} ({round(100 * confidence)}\u00a0%)"
     if len(true) + len(taken) < LINE:
         return f"{true} {taken}"
     return textwrap.fill(true, LINE) + "\n" + textwrap.fill(taken, LINE)
@@ -219,13 +221,8 @@ def _title(true: str, predicted: str, confidence: float) -> str:
 def _name(axis: Axis, classes: Sequence[str], rotation: float = 0) -> None:
     """Put the classes' names along an axis, as many as are readable."""
     every = math.ceil(len(classes) / NAMED_CLASSES)
-    axis.set_ticks(
-        range(0, len(classes), every),
-        classes[::every],
-        rotation=rotation,
-        fontsize=_size(classes),
-        parse_math=False,
-    )
+    axis.set_ticks(range(0, len(classes), every), classes[::every], rotation=rotation, parse_math=False)
+    axis.set_tick_params(labelsize=_size(classes))
 
 
 def _longest(classes: Sequence[str]) -> float:

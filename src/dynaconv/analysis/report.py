@@ -59,8 +59,8 @@ def write_report(
         "## Epochs",
         *_pictures(folder, "curves"),
         _epochs(history),
-        "Loss is the sum of the batches' mean cross-entropies, divided by the number of images. Training "
-        "images are augmented, and counted as the network saw them while it learned.",
+        "Loss is the sum of the batches' mean cross-entropies divided by the number of images: about the "
+        "mean cross-entropy over the batch size. Training images are counted augmented, as they were seen.",
         "## Test images",
         _figures(logits, labels, len(classes)),
         _classes(logits, labels, classes),

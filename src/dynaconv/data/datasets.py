@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from dynaconv.data.folder import MEND, ImageFiles, list_images, relabel
 from dynaconv.data.images import resize
 from dynaconv.errors import DataError, UsageError, unknown
 from dynaconv.terminal import say, track
+
+READ_AT_ONCE = 100  # images that a thread decodes before it reports
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def read_split(
         return DATASETS[str(data)](Path(root), split, image_size)
     path = Path(data)
     if not path.exists():
-        if len(path.parts) == 1 and not path.suffix:
+        if re.fullmatch(r"[\w-]+", str(data)):
             raise unknown("data set", str(data), DATASETS)
         raise UsageError(
             f"There is no folder or zip {str(data)!r}; data sets by name: {', '.join(DATASETS)}."
@@ -172,19 +175,25 @@ def _from_torchvision(dataset: sources.VisionDataset, image_size: int) -> Images
 def _decode(files: ImageFiles, split: str, pixels: Tensor | None) -> dict[int, DataError]:
     """Decode every file, into ``pixels`` if given; return the errors of those that are damaged."""
 
-    def read(index: int) -> DataError | None:
-        try:
-            image = files.read(index)
-        except DataError as error:
-            return error
-        if pixels is not None:
-            pixels[index] = image
-        return None
+    def read(indices: range) -> dict[int, DataError]:
+        errors = {}
+        for index in indices:
+            try:
+                image = files.read(index)
+            except DataError as error:
+                errors[index] = error
+            else:
+                if pixels is not None:
+                    pixels[index] = image
+        return errors
 
+    starts = range(0, len(files), READ_AT_ONCE)
+    chunks = [range(start, min(start + READ_AT_ONCE, len(files))) for start in starts]
+    errors: dict[int, DataError] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        errors = enumerate(pool.map(read, range(len(files))))
-        tracked = track(errors, f"reading {split} images", len(files))
-        return {index: error for index, error in tracked if error is not None}
+        for found in track(pool.map(read, chunks), f"reading {split} images", len(chunks), READ_AT_ONCE):
+            errors.update(found)
+    return errors
 
 
 def _report_bad(files: ImageFiles, errors: dict[int, DataError], skip_bad_images: bool) -> None:

@@ -103,10 +103,13 @@ class ImageFiles:
         Raises:
             DataError: If a file is damaged or no image.
         """
+        images = torch.empty(len(indices), self.channels, self.image_size, self.image_size, dtype=torch.uint8)
         try:
-            return torch.stack([self.read(index) for index in indices.tolist()])
+            for place, index in enumerate(indices.tolist()):
+                images[place] = self.read(index)
         except DataError as error:
             raise DataError(f"{error} {MEND}") from error
+        return images
 
     def only(self, indices: Tensor) -> "ImageFiles":
         """Return these images alone."""

@@ -71,7 +71,7 @@ class ImageBatches(Dataset[tuple[Tensor, Tensor]]):
             return images[0], labels[0]
         indices = torch.tensor(index, dtype=torch.int64)
         images = self.images.take(indices)
-        if self.augmentation is not None:
+        if self.augmentation is not None and index:  # a process's share of a small batch may be empty
             epoch = index.epoch if isinstance(index, Batch) else 1
             images = self.augmentation(images, self._draws_of(epoch).of(indices))
         return self.preprocessing.normalise(images), self.images.labels[indices]

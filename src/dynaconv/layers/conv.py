@@ -88,7 +88,7 @@ class DynamicConv2d(nn.Module):
             self.register_parameter("bias", None)
         mask = None if self.mixed_kernel_sizes is None else self._kernel_mask().to(self.weight)
         self.kernel_mask: Tensor | None
-        self.register_buffer("kernel_mask", mask, persistent=False)
+        self.register_buffer("kernel_mask", mask)  # persistent, or to_empty() would lose it
         if router is None:
             router = Router(in_channels, num_kernels, device=device, dtype=dtype)
         self.router = router
@@ -143,7 +143,7 @@ class DynamicConv2d(nn.Module):
                 nn.init.uniform_(self.bias[k], -bound, bound)
         if self.kernel_mask is not None:
             with torch.no_grad():
-                self.kernel_mask.copy_(self._kernel_mask())  # not in the state_dict: lost by to_empty()
+                self.kernel_mask.copy_(self._kernel_mask())
                 self.weight.mul_(self.kernel_mask)
         if isinstance(self.router, Router):
             self.router.reset_parameters()

@@ -23,7 +23,9 @@ def register_model(builder: Builder) -> Builder:
         ValueError: If another builder has that name.
     """
     name = builder.__name__
-    if _BUILDERS.get(name, builder) is not builder:
+    known = _BUILDERS.get(name, builder)
+    # A notebook's cell that is run again defines the same builder anew, which is no other one.
+    if (known.__module__, known.__qualname__) != (builder.__module__, builder.__qualname__):
         raise UsageError(f"A model called {name!r} is registered already: choose another name.")
     _BUILDERS[name] = builder
     return builder

@@ -68,7 +68,8 @@ def fit(
         TrainingError: If the loss is not finite; the last checkpoint stays as it was.
         KeyboardInterrupt: On Ctrl-C or SIGTERM, once the state is saved.
     """
-    accelerator = Accelerator()
+    # Without this, Accelerate takes the processes of `torchrun` on a machine without a GPU for one each.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     device, precision = accelerator.device, choose_precision(recipe.precision, accelerator.device)
     train_iter, test_iter = share(train_iter, accelerator), share(test_iter, accelerator)
     if isinstance(train_iter.dataset, ImageBatches):
