@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynaconv.layers import DynamicConv2d, keep_coefficients
+from dynaconv.layers import DynamicConv2d, Router, keep_coefficients
 from tests.networks import One, varied
 
 
@@ -229,3 +229,11 @@ def test_errors_name_the_argument_and_its_value(arguments: dict[str, Any], messa
 def test_images_that_do_not_fit(shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         DynamicConv2d(4, 6, 3)(torch.zeros(shape))
+
+
+def test_a_router_that_is_passed_in_keeps_its_weights() -> None:
+    router = varied(Router(3, 4))
+    before = copy.deepcopy(router.state_dict())
+    layer = DynamicConv2d(3, 5, 3, router=router)
+    layer.reset_parameters()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in layer.router.state_dict().items())

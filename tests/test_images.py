@@ -69,7 +69,7 @@ def test_smaller_image_is_enlarged_smoothly() -> None:
 
 
 def test_fine_pattern_is_averaged_and_not_sampled() -> None:
-    chequered = np.indices((64, 64)).sum(0) % 2 * 255
+    chequered = np.indices((96, 96)).sum(0) % 2 * 255  # of every third pixel, every other is black
     pixels = to_uint8(Image.fromarray(chequered.astype(np.uint8)), 32, 1)
     assert ((pixels > 120) & (pixels < 136)).all()
 

@@ -16,6 +16,7 @@ ENVIRONMENT = {
     "versions": {"python": "3.12.1", "torch": "2.6.0"},
     "threads": 2,
     "methods": {"blocks.0.conv": "mix_outputs", "blocks.1.conv": "mix_kernels"},
+    "begun_with": {"versions": {"torch": "2.5.1"}},
 }
 CLASSES = ["cat", "dog", "bird"]
 LABELS = torch.tensor([0, 0, 0, 1])
@@ -185,6 +186,7 @@ def test_recipe_and_environment_are_listed_with_what_is_nested_in_them(tmp_path:
         "threads": "2",
         "methods.blocks.0.conv": "mix_outputs",
         "methods.blocks.1.conv": "mix_kernels",
+        "begun_with.versions.torch": "2.5.1",
     }
 
 

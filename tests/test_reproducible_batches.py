@@ -12,6 +12,7 @@ from PIL import Image
 
 from dynaconv import load_data
 from dynaconv.data.folder import ImageFiles
+from dynaconv.data.loaders import Batch
 from tests.pictures import joined, noise, write_pictures, zipped
 
 CHANGED: dict[str, Any] = {"cutout": 6, "colour": 0.3}
@@ -79,6 +80,14 @@ def test_zip_is_served_as_its_folder_is(noisy):
     packed = load_data(zipped(noisy), batch_size=8, memory_limit=0, workers=3)
     for loader, other in zip(load_data(noisy, batch_size=8), packed, strict=True):
         assert same(list(loader), list(other))
+
+
+def test_augmentation_is_another_in_each_epoch_and_for_each_seed(noisy):
+    one, other = (load_data(noisy, seed=seed)[0].dataset for seed in (1, 2))
+    first, second = (one[Batch(range(30), epoch)][0] for epoch in (1, 2))
+    for changed in (second, other[Batch(range(30), 1)][0]):
+        assert (changed == first).flatten(1).all(1).sum() < 5  # by chance, an image in 162 is
+    assert one[Batch(range(30), 1)][0].equal(first)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])

@@ -1,5 +1,6 @@
 """What each command does. Heavy imports are inside, so that help and wrong usage answer at once."""
 
+import math
 import sys
 from csv import writer
 from json import dumps, loads
@@ -184,4 +185,6 @@ def _image_files(given: list[str]) -> list[str]:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return "–" if math.isnan(value) else f"{value:.4f}"  # no image, no figure

@@ -34,7 +34,7 @@ def write_report(
     labels: Tensor,
     classes: Sequence[str],
 ) -> Path:
-    """Write ``report.md`` into a run directory, with those of its pictures that are there.
+    """Write ``report.md`` into a run directory, with the pictures that are there, and return its path.
 
     Args:
         folder: The run directory.
@@ -44,9 +44,6 @@ def write_report(
         logits: Of the test images after the last epoch, ``(N, classes)``.
         labels: Their true classes, ``(N,)``.
         classes: The classes' names.
-
-    Returns:
-        The path of the report.
 
     Raises:
         ValueError: If the history is empty.

@@ -145,8 +145,6 @@ class DynamicConv2d(nn.Module):
             with torch.no_grad():
                 self.kernel_mask.copy_(self._kernel_mask())
                 self.weight.mul_(self.kernel_mask)
-        if isinstance(self.router, Router):
-            self.router.reset_parameters()
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve each image of ``(N, C_in, H, W)`` with its own kernel."""

@@ -1,0 +1,28 @@
+"""Keep what a run gave: its recipe, environment, history and figures, without images of the data set.
+
+python results/keep.py runs/first-run results/first-run
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+KEPT = ("recipe.yaml", "environment.json", "history.csv", "train.log")
+FIGURES = ("curves.png", "confusion_matrix.png", "coefficients.png")
+LEFT_OUT = "mistakes.png"  # images of the data set, which are not ours to publish
+
+
+def main() -> None:
+    """Copy the run given to the folder given."""
+    run, kept = map(Path, sys.argv[1:])
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in (*KEPT, *FIGURES):
+        shutil.copyfile(run / name, kept / name)
+    paragraphs = (run / "report.md").read_text(encoding="utf-8").split("\n\n")
+    (gallery,) = [index for index, text in enumerate(paragraphs) if LEFT_OUT in text]
+    del paragraphs[gallery - 1 : gallery + 1]  # the picture and the line above it
+    (kept / "report.md").write_text("\n\n".join(paragraphs), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
