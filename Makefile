@@ -2,9 +2,10 @@
 #   make demo    train the network on handwritten digits and look at what it learned
 #   make test    everything that must be true of this package
 PYTHON ?= python3
+LOWEST_PYTHON ?= python3.10
 BIN := .venv/bin
 
-.PHONY: demo test lint format bench-data clean
+.PHONY: demo test lint format lower-bounds benchmark-input clean
 
 demo: .venv/installed
 	$(BIN)/dynaconv train --recipe digits
@@ -21,7 +22,13 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench-data: .venv/installed-dev
+# The tests with the lowest versions that pyproject.toml admits, in an environment of their own.
+lower-bounds:
+	$(LOWEST_PYTHON) -m venv .venv-lower-bounds
+	.venv-lower-bounds/bin/python -m pip install --quiet --editable '.[dev]' --constraint tests/lower-bounds.txt
+	.venv-lower-bounds/bin/python -m pytest
+
+benchmark-input: .venv/installed-dev
 	$(BIN)/python benchmarks/input_pipeline.py
 
 .venv/installed: pyproject.toml | .venv/bin/python
@@ -38,4 +45,4 @@ bench-data: .venv/installed-dev
 	$(PYTHON) -m venv .venv
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lower-bounds .mypy_cache .pytest_cache .ruff_cache .hypothesis

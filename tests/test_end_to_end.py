@@ -24,7 +24,7 @@ def dynaconv(*arguments: object, folder: Path) -> subprocess.CompletedProcess[st
 
 
 @pytest.fixture(scope="module")
-def photos(cifar_zip, tmp_path_factory) -> Path:
+def photos(cifar_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 200 training and 40 test photographs of three classes, of an odd size."""
     folder = tmp_path_factory.mktemp("photos")
     with zipfile.ZipFile(cifar_zip) as archive:

@@ -27,7 +27,7 @@ from tests.pictures import BROWN, colour
         ("RGBA", (*BROWN, 51), ".png", (244, 224, 214)),  # 0.2 * 200 + 0.8 * 255, and so on
         ("RGBa", (0, 0, 0, 51), "", (204, 204, 204)),
         ("CMYK", (55, 155, 205, 0), ".jpg", BROWN),
-        ("YCbCr", (124, 86, 182), ".tif", BROWN),
+        ("YCbCr", (124, 86, 182), "", BROWN),
         ("HSV", (14, 191, 200), "", BROWN),
         ("LAB", (138, 166, 174), ".tif", BROWN),
         ("I", 25_700, ".tif", (100, 100, 100)),

@@ -126,3 +126,8 @@ def test_images_of_the_wrong_shape(shape: tuple[int, ...]) -> None:
     images: Tensor = torch.zeros(shape)
     with pytest.raises(ValueError, match=re.escape(f"images must be (N, 3, H, W), got shape {shape}")):
         Router(3, 4)(images)
+
+
+def test_linear_coefficients_begin_where_they_are_told() -> None:
+    router = Router(3, 5, neutral=10.0)
+    torch.testing.assert_close(router(torch.randn(2, 3, 4, 4)), torch.full((2, 5), 10.0))

@@ -1,5 +1,6 @@
 """The network is the brief's: its layers, their order and sizes, and every number that comes out."""
 
+import math
 from typing import Any
 
 import pytest
@@ -165,7 +166,7 @@ def test_routers_start_neutral() -> None:
     with keep_coefficients(model) as layers:
         model(torch.randn(2, 3, 8, 8))
         for layer in layers.values():
-            torch.testing.assert_close(layer.coefficients, torch.full((2, 6), 1 / 6))
+            torch.testing.assert_close(layer.coefficients, torch.full((2, 6), 10.0))
 
 
 def test_arguments_reach_the_layers() -> None:
@@ -174,3 +175,12 @@ def test_arguments_reach_the_layers() -> None:
     assert {m.activation for m in model.modules() if isinstance(m, Router)} == {"softmax"}
     assert {m.method for m in model.modules() if isinstance(m, DynamicConv2d)} == {"stacked"}
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.3}
+
+
+def test_kernels_start_as_he_et_al_have_them() -> None:
+    """Uniform within sqrt(6 / fan-in) (arXiv:1502.01852), by each kernel's own fan-in."""
+    model = seven_block(kernel_sizes=(5, (3, 3, 3, 5, 5, 5), 3, 3, 3, 3, 3))
+    first, mixed = model.blocks[0].conv.weight, model.blocks[1].conv.weight
+    assert 0.99 < first.abs().max().item() / math.sqrt(6 / (3 * 25)) <= 1
+    for kernel, size in zip(mixed, (3, 3, 3, 5, 5, 5), strict=True):
+        assert 0.99 < kernel.abs().max().item() / math.sqrt(6 / (32 * size**2)) <= 1

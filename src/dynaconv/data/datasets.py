@@ -49,14 +49,12 @@ class Images:
 
 def cifar10(root: Path, split: str, image_size: int) -> Images:
     """Return CIFAR-10 (Krizhevsky, 2009): 60,000 colour images of 32x32, 10 classes."""
-    with _whole(root, CIFAR10):
-        return _from_torchvision(sources.CIFAR10(root, train=split == "train", download=True), image_size)
+    return _cifar(sources.CIFAR10, CIFAR10, root, split, image_size)
 
 
 def cifar100(root: Path, split: str, image_size: int) -> Images:
     """Return CIFAR-100 (Krizhevsky, 2009): 60,000 colour images of 32x32, 100 classes."""
-    with _whole(root, CIFAR100):
-        return _from_torchvision(sources.CIFAR100(root, train=split == "train", download=True), image_size)
+    return _cifar(sources.CIFAR100, CIFAR100, root, split, image_size)
 
 
 def fashion_mnist(root: Path, split: str, image_size: int) -> Images:
@@ -68,7 +66,7 @@ def fashion_mnist(root: Path, split: str, image_size: int) -> Images:
 
 
 def digits(root: Path, split: str, image_size: int) -> Images:
-    """Return scikit-learn's 1,797 handwritten digits of 8x8, grey, 10 classes; every fifth is for testing.
+    """Return scikit-learn's 1,797 handwritten digits of 8x8, grey, 10 classes; 360 are for testing.
 
     They come with scikit-learn: ``root`` is not used.
     """
@@ -163,6 +161,23 @@ def _whole(folder: Path, *archives: Archive) -> Iterator[None]:
         fetch_archive(archive, folder)
     with FileLock(folder / ".extract.lock"):
         yield
+
+
+def _cifar(kind: type[sources.CIFAR10], archive: Archive, root: Path, split: str, image_size: int) -> Images:
+    train = split == "train"
+    if not _is_extracted(kind, root):
+        with _whole(root, archive):
+            kind(root, train=train, download=True)
+    return _from_torchvision(kind(root, train=train), image_size)
+
+
+def _is_extracted(kind: type[sources.CIFAR10], root: Path) -> bool:
+    """Tell whether torchvision finds every file there, each with its MD5."""
+    try:
+        kind(root, download=False)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _from_torchvision(dataset: sources.VisionDataset, image_size: int) -> Images:

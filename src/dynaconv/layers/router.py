@@ -14,7 +14,8 @@ class Router(nn.Module):
     """Image to coefficients: ``(N, C, H, W)`` to ``(N, K)``, an MLP on the spatial mean.
 
     It starts neutral: the last layer's weight is zero and its bias constant, so that every image begins with
-    the same coefficient for each kernel: 1/K with ``"linear"`` and ``"softmax"``, 1/2 with ``"sigmoid"``.
+    the same coefficient for each kernel: ``neutral`` with ``"linear"``, 1/K with ``"softmax"``, 1/2 with
+    ``"sigmoid"``.
 
     Args:
         in_channels: C.
@@ -23,6 +24,9 @@ class Router(nn.Module):
         activation: ``"linear"``: coefficients of any sign and size; ``"sigmoid"``: each in (0, 1), CondConv
             (arXiv:1904.04971); ``"softmax"``: they sum to one, Dynamic Convolution (arXiv:1912.03458).
         temperature: Divides the logits of the softmax; high values make the coefficients alike.
+        neutral: The coefficient that each kernel begins with if they are linear; 1/K if None. An optimiser
+            like Adam moves a coefficient by some tenths in a step, whatever its size: where a normalisation
+            follows, so that the scale does not matter, a large one makes the beginning steady.
         device: As in :class:`torch.nn.Linear`.
         dtype: As in :class:`torch.nn.Linear`.
 
@@ -37,6 +41,7 @@ class Router(nn.Module):
         hidden_features: Sequence[int] = (512, 512),
         activation: str = "linear",
         temperature: float = 1.0,
+        neutral: float | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -54,6 +59,7 @@ class Router(nn.Module):
         self.num_kernels = num_kernels
         self.activation = activation
         self.temperature = temperature
+        self.neutral = 1 / num_kernels if neutral is None else neutral
         sizes = [in_channels, *hidden_features, num_kernels]
         layers: list[nn.Module] = []
         for size_in, size_out in pairwise(sizes):
@@ -67,7 +73,7 @@ class Router(nn.Module):
         for layer in linears[:-1]:
             layer.reset_parameters()
         nn.init.zeros_(linears[-1].weight)
-        nn.init.constant_(linears[-1].bias, 1 / self.num_kernels if self.activation == "linear" else 0.0)
+        nn.init.constant_(linears[-1].bias, self.neutral if self.activation == "linear" else 0.0)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the coefficients ``(N, K)`` of images ``(N, C, H, W)``."""

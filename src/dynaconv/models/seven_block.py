@@ -1,7 +1,9 @@
 """The network of the coursework brief: seven Blocks of dynamic convolution."""
 
+import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,6 +13,8 @@ from dynaconv.models.registry import register_model
 CHANNELS = (32, 32, 64, 64, 128, 128, 128)
 RESIDUAL = (False, False, False, True, False, True, True)
 SMALLEST_IMAGE = 8  # three pooling layers halve it to one pixel
+
+NEUTRAL = 10.0  # coefficient that every kernel begins with; the normalisation takes the scale out
 
 KernelSizes = Sequence[int | Sequence[int]]
 
@@ -50,10 +54,13 @@ class Block(nn.Module):
             padding=largest // 2,
             bias=False,  # the normalisation has one
             num_kernels=num_kernels,
-            router=Router(in_channels, num_kernels, activation=routing),
+            router=Router(in_channels, num_kernels, activation=routing, neutral=NEUTRAL),
             method=method,
             mixed_kernel_sizes=mixed,
         )
+        with torch.no_grad():
+            # From nn.Conv2d's bound, 1 / sqrt(fan-in), to that of He et al., sqrt(6 / fan-in).
+            self.conv.weight.mul_(math.sqrt(6))
         self.norm = nn.BatchNorm2d(out_channels)
         self.residual = residual
 
@@ -138,8 +145,9 @@ def seven_block(
     - Dropout: 0.1. The network underfits rather than overfits.
     - Pooling: 2x2 with stride 2.
     - Bias: none in the convolutions, since the normalisation that follows has one.
-    - Initialisation: convolutions and linear layers as PyTorch does, routers neutral; see
-      :class:`dynaconv.Router`.
+    - Initialisation: kernels by He et al. (arXiv:1502.01852), linear layers as PyTorch does, routers neutral
+      with every coefficient at 10. Begun at 1/K, under the brief's Adam, the network does not learn for
+      hundreds of steps, since each step moves a coefficient by more than it is.
 
     Args:
         num_classes: Number of classes.

@@ -2,36 +2,24 @@
 
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dynaconv.data.loaders import EpochSampler, ImageBatches
 from dynaconv.errors import TrainingError
 from dynaconv.seeding import seed_for
-from dynaconv.terminal import say, track
-from dynaconv.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from dynaconv.training.history import Epoch, History
-from dynaconv.training.optimizer import build_optimizer
+from dynaconv.training.checkpoint import Progress
+from dynaconv.training.history import History
 from dynaconv.training.precision import autocast, choose_precision
-from dynaconv.training.processes import Loader, gather, rank, share
+from dynaconv.training.processes import Loader, rank
 from dynaconv.training.recipe import Recipe
-from dynaconv.training.run_directory import RunDirectory, describe_environment
 from dynaconv.training.schedules import learning_rate
-from dynaconv.training.stopping import Interrupted, StopRequested, listening
+from dynaconv.training.session import Batches, Session
 from dynaconv.training.tally import Tally
-from dynaconv.training.weights import describe
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def fit(
@@ -68,53 +56,15 @@ def fit(
         TrainingError: If the loss is not finite; the last checkpoint stays as it was.
         KeyboardInterrupt: On Ctrl-C or SIGTERM, once the state is saved.
     """
-    # Without this, Accelerate takes the processes of `torchrun` on a machine without a GPU for one each.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    device, precision = accelerator.device, choose_precision(recipe.precision, accelerator.device)
-    train_iter, test_iter = share(train_iter, accelerator), share(test_iter, accelerator)
-    if isinstance(train_iter.dataset, ImageBatches):
-        describe(model, train_iter.dataset.classes, train_iter.dataset.preprocessing)
-    run = None if run_dir is None else RunDirectory(run_dir)
-    if run is not None and accelerator.is_main_process:
-        run.open(recipe, _environment(model, train_iter, accelerator, precision), resume)
-    accelerator.wait_for_everyone()
-    trained = accelerator.prepare_model(model)
-    optimizer = build_optimizer(trained, recipe)
-    progress = Progress()
-    if run is not None and run.has_checkpoint():
-        progress = load_checkpoint(run.checkpoint, model, optimizer)
-        if accelerator.is_main_process:
-            say(f"{run.path}: going on in epoch {progress.epoch} after step {progress.batch}.")
-        else:
-            progress.tally = progress.tally.emptied()  # what was counted is counted once
-
-    def save() -> None:
-        progress.tally = Tally.merged(gather(progress.tally))
-        if run is not None and accelerator.is_main_process:
-            save_checkpoint(run.checkpoint, model, optimizer, progress)
-
-    with listening() as stop:
-        try:
-            while progress.epoch <= recipe.epochs:
-                batches = _rest_of_epoch(train_iter, progress, recipe, device)
-                train_epoch(
-                    trained, stop.watch(batches), optimizer, recipe, precision, progress, len(train_iter)
-                )
-                began = time.perf_counter()
-                test = evaluate(model, stop.watch(test_iter), precision)
-                epoch = _measured(progress, test, optimizer, time.perf_counter() - began)
-                progress.close(epoch)
-                save()
-                if accelerator.is_main_process:
-                    print(epoch.line(), flush=True)
-                    if run is not None:
-                        run.record(model, progress.history)
-        except StopRequested:
-            save()
-            raise Interrupted(_how_to_go_on(run, progress), stop.signal_number) from None
-        finally:
-            if run is not None:
-                run.close()
+    session = Session(model, train_iter, test_iter, recipe, run_dir, resume)
+    progress, precision, steps = session.progress, session.precision, len(session.train_iter)
+    with session.stoppable():
+        while progress.epoch <= recipe.epochs:
+            batches = session.rest_of_epoch()
+            train_epoch(session.trained, batches, session.optimizer, recipe, precision, progress, steps)
+            began = time.perf_counter()
+            test = evaluate(model, session.test_batches(), precision)
+            session.finish_epoch(test.tally, time.perf_counter() - began)
     return progress.history
 
 
@@ -217,48 +167,3 @@ def evaluate(model: nn.Module, test_iter: Batches, precision: str = "float32") -
         targets.append(labels)
     model.train(was_training)
     return Evaluation(tally, torch.cat(outputs), torch.cat(targets))
-
-
-def _rest_of_epoch(loader: Loader, progress: Progress, recipe: Recipe, device: torch.device) -> Batches:
-    """Yield the batches of the epoch that are not done yet, on the device."""
-    if isinstance(loader.sampler, EpochSampler):
-        loader.sampler.seek(progress.epoch, progress.batch)
-        batches: Batches = loader
-    else:
-        batches = islice(loader, progress.batch, None)
-    description = f"epoch {progress.epoch}/{recipe.epochs}"
-    if progress.history:
-        spent = sum(progress.history.column("seconds") + progress.history.column("test_seconds"))
-        left = spent / len(progress.history) * (recipe.epochs - len(progress.history))
-        description += f", run ends in {timedelta(seconds=round(left))}"
-    for images, labels in track(batches, description, len(loader) - progress.batch, recipe.batch_size):
-        yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-
-
-def _measured(progress: Progress, test: Evaluation, optimizer: Optimizer, test_seconds: float) -> Epoch:
-    train, tested = Tally.merged(gather(progress.tally)), Tally.merged(gather(test.tally))
-    return Epoch(
-        epoch=progress.epoch,
-        train_loss=train.loss,
-        test_loss=tested.loss,
-        train_accuracy=train.accuracy,
-        test_accuracy=tested.accuracy,
-        learning_rate=optimizer.param_groups[0]["lr"],
-        seconds=progress.seconds,
-        test_seconds=test_seconds,
-        images_per_second=train.total / progress.seconds,
-    )
-
-
-def _environment(
-    model: nn.Module, loader: Loader, accelerator: Accelerator, precision: str
-) -> dict[str, Any]:
-    data = loader.dataset.fingerprint() if isinstance(loader.dataset, ImageBatches) else None
-    return describe_environment(model, accelerator.device, accelerator.num_processes, precision, data)
-
-
-def _how_to_go_on(run: RunDirectory | None, progress: Progress) -> str:
-    where = f"Stopped in epoch {progress.epoch} after step {progress.batch}"
-    if run is None:
-        return f"{where}; nothing was saved, since no run directory was given."
-    return f"{where}; saved. Go on with: dynaconv train --run {run.path} --resume"
