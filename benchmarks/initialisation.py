@@ -29,7 +29,7 @@ def prepared(neutral: float, he: bool) -> nn.Module:
         if isinstance(layer, DynamicConv2d):
             with torch.no_grad():
                 layer.weight.mul_(1 if he else 1 / math.sqrt(6))
-            nn.init.constant_(layer.router.mlp[-1].bias, neutral)  # type: ignore[union-attr, index, arg-type]
+            nn.init.constant_(layer.router.mlp[-1].bias, neutral)  # type: ignore[union-attr, index]
     return model
 
 

@@ -180,7 +180,8 @@ def test_arguments_reach_the_layers() -> None:
 def test_kernels_start_as_he_et_al_have_them() -> None:
     """Uniform within sqrt(6 / fan-in) (arXiv:1502.01852), by each kernel's own fan-in."""
     model = seven_block(kernel_sizes=(5, (3, 3, 3, 5, 5, 5), 3, 3, 3, 3, 3))
-    first, mixed = model.blocks[0].conv.weight, model.blocks[1].conv.weight
+    layers = [layer for layer in model.modules() if isinstance(layer, DynamicConv2d)]
+    first, mixed = layers[0].weight, layers[1].weight
     assert 0.99 < first.abs().max().item() / math.sqrt(6 / (3 * 25)) <= 1
     for kernel, size in zip(mixed, (3, 3, 3, 5, 5, 5), strict=True):
         assert 0.99 < kernel.abs().max().item() / math.sqrt(6 / (32 * size**2)) <= 1
