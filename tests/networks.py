@@ -36,5 +36,5 @@ def trained(**arguments: Any) -> SevenBlock:
                 assert tensor is not None
                 nn.init.normal_(tensor)
             assert norm.running_var is not None
-            nn.init.uniform_(norm.running_var, 0.5, 2)
+            nn.init.uniform_(norm.running_var, 3, 12)  # He's kernels times coefficients about 1
     return model.eval()

@@ -173,6 +173,8 @@ def test_made_on_the_meta_device_and_brought_to_life() -> None:
         for parameter in layer.parameters():
             parameter.fill_(math.nan)  # what is empty may hold anything
     layer.reset_parameters()
+    assert isinstance(layer.router, Router)
+    layer.router.reset_parameters()
 
     assert layer(torch.randn(2, 4, 9, 8)).isfinite().all()
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynaconv.layers import DynamicConv2d
+from dynaconv.layers import DynamicConv2d, Router
 from tests.networks import varied
 
 MIXED: dict[str, Any] = {
@@ -104,6 +104,8 @@ def test_made_on_the_meta_device_and_brought_to_life() -> None:
         for tensor in [*layer.parameters(), *layer.buffers()]:
             tensor.fill_(math.nan)  # what is empty may hold anything
     layer.reset_parameters()
+    assert isinstance(layer.router, Router)
+    layer.router.reset_parameters()
 
     images = torch.randn(2, 4, 9, 8)
     torch.testing.assert_close(layer(images), small_convolutions(layer, images))

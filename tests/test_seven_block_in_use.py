@@ -39,7 +39,7 @@ def test_every_parameter_learns_whatever_the_arguments(arguments: dict[str, Any]
 def test_learns_a_batch_by_heart() -> None:
     model, images, labels = seven_block(num_kernels=2), torch.randn(10, 3, 8, 8), torch.arange(10)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.002)
-    for _ in range(25):
+    for _ in range(50):
         optimizer.zero_grad()
         F.cross_entropy(model(images), labels).backward()
         optimizer.step()
