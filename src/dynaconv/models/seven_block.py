@@ -146,8 +146,8 @@ def seven_block(
     - Pooling: 2x2 with stride 2.
     - Bias: none in the convolutions, since the normalisation that follows has one.
     - Initialisation: kernels by He et al. (arXiv:1502.01852), linear layers as PyTorch does, routers neutral
-      with every coefficient at 10. Begun at 1/K, under the brief's Adam, the network does not learn for
-      hundreds of steps, since each step moves a coefficient by more than it is.
+      with every coefficient at 10. Begun at 1/K, each step of the brief's Adam moves a coefficient by more
+      than it is, and the network is slow to learn at all: benchmarks/initialisation.py compares them.
 
     Args:
         num_classes: Number of classes.
