@@ -78,3 +78,11 @@ def test_what_cannot_be_predicted_is_said(network, tmp_path) -> None:
         predict(network, [])
     with pytest.raises(UsageError, match="load it with load_model"):
         predict(create_model("seven_block"), torch.zeros(3, 8, 8))
+
+
+def test_a_network_in_training_is_left_so_where_an_image_is_refused(network, tmp_path) -> None:
+    network.train()
+    with pytest.raises(DataError):
+        predict(network, tmp_path / "none.jpg")
+    assert network.training
+    network.eval()

@@ -35,10 +35,10 @@ def predict(model: nn.Module, images: ImageLike | Sequence[ImageLike]) -> Tensor
     """
     _, preprocessing = description(model)
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     size, channels = preprocessing.image_size, preprocessing.channels
     pixels = torch.stack([to_uint8(image, size, channels) for image in _opened(images)])
+    was_training = model.training
+    model.eval()
     logits = [model(preprocessing.normalise(batch).to(device)) for batch in pixels.split(BATCH_SIZE)]
     model.train(was_training)
     return torch.cat(logits).float().softmax(1).cpu()

@@ -165,19 +165,12 @@ def _whole(folder: Path, *archives: Archive) -> Iterator[None]:
 
 def _cifar(kind: type[sources.CIFAR10], archive: Archive, root: Path, split: str, image_size: int) -> Images:
     train = split == "train"
-    if not _is_extracted(kind, root):
-        with _whole(root, archive):
-            kind(root, train=train, download=True)
-    return _from_torchvision(kind(root, train=train), image_size)
-
-
-def _is_extracted(kind: type[sources.CIFAR10], root: Path) -> bool:
-    """Tell whether torchvision finds every file there, each with its MD5."""
     try:
-        kind(root, download=False)
+        dataset = kind(root, train=train)  # whole by torchvision's MD5s, or it raises
     except RuntimeError:
-        return False
-    return True
+        with _whole(root, archive):
+            dataset = kind(root, train=train, download=True)
+    return _from_torchvision(dataset, image_size)
 
 
 def _from_torchvision(dataset: sources.VisionDataset, image_size: int) -> Images:

@@ -49,7 +49,7 @@ def save_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, progress
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise TrainingError(
-                f"{name} is not finite after epoch {progress.epoch}, step {progress.batch}: not saved. "
+                f"{name} is not finite in epoch {progress.epoch} after step {progress.batch}: not saved. "
                 f"Try a lower learning rate."
             )
     state = {
