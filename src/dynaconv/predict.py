@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dynaconv.data.images import from_array, open_image, to_uint8
 from dynaconv.errors import UsageError
+from dynaconv.models.modes import eval_mode
 from dynaconv.training.weights import description
 
 BATCH_SIZE = 64
@@ -37,10 +38,8 @@ def predict(model: nn.Module, images: ImageLike | Sequence[ImageLike]) -> Tensor
     device = next(model.parameters()).device
     size, channels = preprocessing.image_size, preprocessing.channels
     pixels = torch.stack([to_uint8(image, size, channels) for image in _opened(images)])
-    was_training = model.training
-    model.eval()
-    logits = [model(preprocessing.normalise(batch).to(device)) for batch in pixels.split(BATCH_SIZE)]
-    model.train(was_training)
+    with eval_mode(model):
+        logits = [model(preprocessing.normalise(batch).to(device)) for batch in pixels.split(BATCH_SIZE)]
     return torch.cat(logits).float().softmax(1).cpu()
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dynaconv.layers import keep_coefficients
+from dynaconv.models.modes import eval_mode
 
 
 @torch.no_grad()
@@ -28,11 +29,9 @@ def mean_coefficients(
         that the forward pass does not come by are left out.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     sums: dict[str, Tensor] = {}
     counts = torch.zeros(num_classes)
-    with keep_coefficients(model) as layers:
+    with eval_mode(model), keep_coefficients(model) as layers:
         for images, labels in loader:
             model(images.to(device, non_blocking=True))
             counts += labels.bincount(minlength=num_classes)
@@ -43,5 +42,4 @@ def mean_coefficients(
                 if name not in sums:
                     sums[name] = coefficients.new_zeros(num_classes, layer.num_kernels)
                 sums[name].index_add_(0, labels, coefficients)
-    model.train(was_training)
     return {name: (total / counts[:, None]).numpy() for name, total in sums.items()}

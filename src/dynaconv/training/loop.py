@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dynaconv.errors import TrainingError
+from dynaconv.models.modes import eval_mode
 from dynaconv.seeding import seed_for
 from dynaconv.training.checkpoint import Progress
 from dynaconv.training.history import History
@@ -156,14 +157,12 @@ def evaluate(model: nn.Module, test_iter: Batches, precision: str = "float32") -
     """
     device = next(model.parameters()).device
     precision = choose_precision(precision, device)
-    was_training = model.training
-    model.eval()
     tally, outputs, targets = Tally(), [], []
-    for images, labels in test_iter:
-        with autocast(device, precision):
-            logits = model(images.to(device, non_blocking=True)).float().cpu()
-        tally.add(F.cross_entropy(logits, labels, reduction="none"), logits, labels)
-        outputs.append(logits)
-        targets.append(labels)
-    model.train(was_training)
+    with eval_mode(model):
+        for images, labels in test_iter:
+            with autocast(device, precision):
+                logits = model(images.to(device, non_blocking=True)).float().cpu()
+            tally.add(F.cross_entropy(logits, labels, reduction="none"), logits, labels)
+            outputs.append(logits)
+            targets.append(labels)
     return Evaluation(tally, torch.cat(outputs), torch.cat(targets))
